@@ -11,7 +11,7 @@
     ├── ExecFailedError
     ├── OutputLimitError
     ├── AbortError
-    ├── StreamClosedError              (BrokenPipeError)
+    ├── StreamClosedError              (BrokenPipeError, anyio.BrokenResourceError)
     └── RpcError
         ├── RemoteError
         └── DisconnectedError          (ConnectionError)
@@ -26,6 +26,8 @@ import os
 import shlex
 import signal as _signal
 from typing import Any
+
+import anyio
 
 __all__ = [
     "AbortError",
@@ -245,8 +247,11 @@ class AbortError(WherryError):
         super().__init__("the operation was aborted" + (f": {reason}" if reason is not None else ""))
 
 
-class StreamClosedError(WherryError, BrokenPipeError):
-    """The other end of a stream is gone: nothing written now would be read."""
+class StreamClosedError(WherryError, BrokenPipeError, anyio.BrokenResourceError):
+    """The other end of a stream is gone: nothing written now would be read.
+
+    It is also what code written for anyio expects of a broken stream.
+    """
 
     def __init__(self, detail: str = "the other end of the stream is closed") -> None:
         super().__init__(_errno.EPIPE, detail)
