@@ -17,7 +17,7 @@ from collections.abc import Callable
 import anyio
 
 from wherry.errors import StreamClosedError
-from wherry.streams._readable import ReadableStream
+from wherry.streams._readable import RECEIVE_SIZE, ReadableStream
 from wherry.streams._writable import WritableStream
 
 _F_SETPIPE_SZ = 1031  # linux/fcntl.h; in the module fcntl from Python 3.10 on, but not in every build
@@ -35,7 +35,7 @@ _GONE = (errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN, errno.EIO)
 class _Waiter:
     """Waits until a descriptor can be read, or written."""
 
-    __slots__ = ("_add", "_fd", "_loop", "_remove", "_waiting", "_watched")
+    __slots__ = ("_add", "_callback", "_fd", "_loop", "_remove", "_waiting", "_watched")
 
     def __init__(self, fd: int, *, writing: bool) -> None:
         self._loop = asyncio.get_running_loop()
@@ -43,6 +43,7 @@ class _Waiter:
         self._add: Callable[..., None] = self._loop.add_writer if writing else self._loop.add_reader
         self._remove = self._loop.remove_writer if writing else self._loop.remove_reader
         self._waiting: asyncio.Future[None] | None = None
+        self._callback: Callable[[], None] | None = None
         self._watched = False
 
     async def wait(self) -> None:
@@ -52,27 +53,41 @@ class _Waiter:
             anyio.ClosedResourceError: It was closed meanwhile, on this side.
         """
         self._waiting = self._loop.create_future()
-        if not self._watched:
-            self._add(self._fd, self._on_ready)
-            self._watched = True
+        self._watch()
         try:
             await self._waiting
         finally:
             self._waiting = None
 
+    def call(self, callback: Callable[[], None] | None) -> None:
+        """Call back whenever the descriptor is ready, until called with None; not while somebody waits."""
+        self._callback = callback
+        if callback is not None:
+            self._watch()
+        else:
+            self._stop()
+
+    def _watch(self) -> None:
+        if not self._watched:
+            self._add(self._fd, self._on_ready)
+            self._watched = True
+
     def _on_ready(self) -> None:
-        if self._waiting is None:
-            self.stop()
+        if self._callback is not None:
+            self._callback()
+        elif self._waiting is None:
+            self._stop()
         elif not self._waiting.done():
             self._waiting.set_result(None)
 
-    def stop(self) -> None:
+    def _stop(self) -> None:
         if self._watched:
             self._watched = False
             self._remove(self._fd)
 
     def close(self) -> None:
-        self.stop()
+        self._callback = None
+        self._stop()
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(anyio.ClosedResourceError())
 
@@ -105,7 +120,7 @@ class DescriptorReadable(ReadableStream):
                 raise StreamClosedError(f"reading failed: {error}") from error
         if not data:
             self._free()
-        elif self._may_grow and len(data) == max_bytes:
+        elif self._may_grow and len(data) >= RECEIVE_SIZE:
             self._may_grow = False
             # Refused for a socket, or where the user's share of pipe memory is used up: then it stays as it is.
             with contextlib.suppress(OSError):
@@ -125,12 +140,9 @@ class DescriptorReadable(ReadableStream):
             await self._waiter.wait()
 
     def on_readable(self, callback: Callable[[], None] | None) -> None:
-        """Call back whenever there is something to read, until called with None. Not while a task is receiving."""
-        self._waiter.stop()
-        if callback is not None and self._fd >= 0:
-            asyncio.get_running_loop().add_reader(self._fd, callback)
-        elif self._fd >= 0:
-            asyncio.get_running_loop().remove_reader(self._fd)
+        """Call back whenever there is something to read, until called with None or closed; not while receiving."""
+        if self._fd >= 0:
+            self._waiter.call(callback)
 
     def close_nowait(self) -> None:
         """Like `aclose()`."""
@@ -160,7 +172,16 @@ class DescriptorWritable(WritableStream):
         os.set_blocking(fd, False)
         self._fd = fd
         self._waiter = _Waiter(fd, writing=True)
+        self._broken = _Waiter(fd, writing=False)
         self._turns = TURNS
+
+    def on_broken(self, callback: Callable[[], None] | None) -> None:
+        """Call back, perhaps more than once, when the other end is gone; pipes only.
+
+        A pipe's write end is never readable: what epoll reports on it is the error.
+        """
+        if self._fd >= 0:
+            self._broken.call(callback)
 
     async def _send(self, data: memoryview) -> None:
         self._turns -= 1
@@ -191,6 +212,7 @@ class DescriptorWritable(WritableStream):
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             self._waiter.close()
+            self._broken.close()
             os.close(fd)
 
     def __del__(self) -> None:
